@@ -260,7 +260,7 @@ class Emitter(HomeCache):
         # An enum member's hash is a slow Python function; that of its text is not, unless it is long.
         if type(event_type) is str and len(event_type) <= details.MAX_TYPE_LENGTH:
             name = event_type
-        elif isinstance(event_type, str) and str.__len__(event_type) <= details.MAX_TYPE_LENGTH:
+        elif issubclass(type(event_type), str) and str.__len__(event_type) <= details.MAX_TYPE_LENGTH:
             name = str.__str__(event_type)
         else:
             name = details.event_type_name(event_type)

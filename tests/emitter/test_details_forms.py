@@ -246,3 +246,22 @@ def test_details_that_another_thread_changes():
 
     with pytest.raises(InvalidEventError, match="change while they are read"):
         DetailsEncoder(NOBODY).packed({"a": Changing(a=1)})
+
+
+def test_an_object_whose_class_fails_is_refused_by_its_type(home):
+    """`isinstance` asks an object for its class. What that raises is the caller's, and no defect of ours."""
+
+    class Failing:
+        @property
+        def __class__(self):
+            raise LookupError("zquill")
+
+    for arguments in (
+        ("A", Failing()),
+        ("A", {"a": Failing()}),
+        ("A", {"a": [{"b": Failing()}]}),
+        (Failing(),),
+    ):
+        error = emit.event(*arguments).exception()
+        assert type(error) is InvalidEventError
+        assert "zquill" not in str(error)

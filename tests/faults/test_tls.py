@@ -1,13 +1,18 @@
 """TLS on loopback, by real handshakes: trust, and the messages where it fails."""
 
+import contextlib
+import json
 import socket
+import ssl
 import threading
+import warnings
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
 
-from tests.support import homes, records, wire
+from tests.support import homes, processes, records, wire
+from tests.support.collector import Collector
 from tests.support.tls import TlsCollector
 
 PAST = datetime.now(UTC) - timedelta(days=1)
@@ -140,3 +145,42 @@ def test_a_handshake_that_never_ends(zygote, home):
         assert zygote.once(home).returncode == 1
         error = last_error(zygote, home)
     assert "request_deadline_s" in error or "in time" in error
+
+
+def old_context(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
+    return context
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("expired", "it has expired, or this machine's clock is wrong"),
+        ("not yet valid", "it is not valid yet; is this machine's clock right?"),
+        ("for another host", "it belongs to another address"),
+        ("of a stranger", "an unknown authority; only the certificates that ca_bundle names are trusted"),
+        ("old", "no version of TLS in common"),
+        ("plain", "speaks no TLS"),
+    ],
+)
+def test_each_fault_of_tls_has_its_own_words(zygote, home, authority, good, bundle, kind, told):
+    """In `status` and in `doctor` alike, whose sentence ends with them or goes on with what to do."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            Collector()
+            if kind == "plain"
+            else TlsCollector(CERTIFICATES.get(kind, lambda _: good)(authority))
+        )
+        if kind == "old":
+            server.serve_by(old_context(good))
+        spool(home, server.url.replace("http:", "https:"), ca_bundle=bundle)
+        assert zygote.once(home).returncode == 1
+        error = last_error(zygote, home)
+        doctor = json.loads(processes.command(home, "doctor", "--json").stdout)
+    assert error.endswith(told) or f"{told};" in error
+    assert any(error in check["found"] for check in doctor["checks"])

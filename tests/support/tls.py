@@ -33,10 +33,14 @@ class TrustStore:
 class TlsCollector(Collector):
     def __init__(self, certificate, listener=None):
         super().__init__(listener)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.show(certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        self.serve_by(context)
+
+    def serve_by(self, context):
+        self._context = context
         # The handshake is the handler's, so that a failed one holds up no other.
-        self._server.socket = self._context.wrap_socket(
+        self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
 

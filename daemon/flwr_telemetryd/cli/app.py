@@ -157,6 +157,7 @@ def run(
 def _show_version(asked: bool) -> None:
     if asked:
         sys.stdout.write(f"{described('flwr-telemetry')}\n")
+        sys.stdout.flush()  # as in `invoke`, which does not run
         raise typer.Exit
 
 

@@ -117,12 +117,10 @@ class HttpSink:
             return Retry(str(error))
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
             self._way.close()  # the rest of the connection may belong to this answer
-            reason = reason_for(error)
+            reason = reason_for(error, self.trust.origin)
             is_untrusted = certificate_error(error) is not None
             if is_untrusted or (self._credentials and self._credentials.has_certificate):
                 self._context = None  # another certificate may be there at the next try
-            if is_untrusted and self.trust.is_exclusive:
-                reason += f"; only the certificates that {self.trust.origin} names are trusted"
             return Retry(reason)
 
     def _trusting(self, request: Callable[[], T]) -> T:

@@ -92,7 +92,7 @@ def test_no_colour_and_no_folding_where_it_is_not_wanted(home, arguments):
 
 
 STREAMS = {"status --json >&-": 0, "forget <&-": 2, "fields | head -1": 0, "nonsense 2>&-": 2}
-STREAMS |= {"status --json >/dev/full": 5, "--help >/dev/full": 5}
+STREAMS |= {f"{words} >/dev/full": 5 for words in ("status --json", "--help", "--version")}
 
 
 @pytest.mark.parametrize(("words", "code"), STREAMS.items())

@@ -32,10 +32,13 @@ def test_reach_sends_head_without_a_body_and_accepts_every_answer(collector, sta
     assert request.headers.keys() <= {"content-type", "user-agent", "host", "accept-encoding"}
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://collector.invalid/"])
-def test_an_unreachable_collector_is_a_retry_without_an_address(url):
+@pytest.mark.parametrize(
+    ("url", "further"),
+    [("http://127.0.0.1:9/", ""), ("http://collector.invalid/", ": its name cannot be looked up")],
+)
+def test_an_unreachable_collector_is_a_retry_without_an_address(url, further):
     with sink_for(url) as sink:
-        assert sink.reach() == sink.send(KEY, BODY) == Retry("no connection to the collector")
+        assert sink.reach() == sink.send(KEY, BODY) == Retry(f"no connection to the collector{further}")
 
 
 def test_the_request_has_the_key_and_no_header_about_the_machine(collector):
@@ -200,9 +203,9 @@ def test_only_the_answer_of_a_success_says_that_gzip_is_taken(collector, status)
 
 def test_a_proxy_that_refuses_or_cannot_be_used_is_a_retry(collector):
     collector.answer_with(407, 403)
-    for _ in range(2):
+    for told in ("the proxy refuses (407); give its user and password in proxy", "the proxy refuses (403)"):
         outcome = send("https://collector.invalid/x", proxy=f"http://u:{SECRET}@127.0.0.1:{collector.port}")
-        assert outcome == Retry("the proxy cannot be reached or refuses")
+        assert outcome == Retry(told)
     assert [request.method for request in collector.requests] == ["CONNECT"] * 2
     outcome = send("https://collector.invalid/x", environ={"all_proxy": "ftp://127.0.0.1:9"})
     assert (type(outcome), "set all_proxy to" in outcome.reason) == (Retry, True)
@@ -236,3 +239,56 @@ def test_the_settings_may_choose_the_compression(collector, chosen):
         assert [sink.send(KEY, BODY), sink.send("1" * 64, LARGE)] == [Delivered()] * 2
     packed = [request.headers.get("content-encoding") for request in collector.requests]
     assert packed == ["gzip" if chosen == "gzip" else None] * 2
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [
+        ("http://proxy.invalid:3128", "the proxy cannot be reached or refuses: its name cannot be looked up"),
+        ("http://127.0.0.1:9", "the proxy cannot be reached or refuses"),
+        (
+            "https://127.0.0.1:{port}",
+            "TLS failed: what answers there speaks no TLS; is it an address of http://?",
+        ),
+    ],
+)
+def test_a_proxy_that_cannot_be_reached_is_told(collector, proxy, told):
+    """The last one writes https:// before the address of a proxy that speaks HTTP."""
+    outcome = send("https://collector.invalid/x", proxy=proxy.format(port=collector.port))
+    assert outcome == Retry(told)
+
+
+_LENGTH = b"Content-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize("is_proxied", [False, True], ids=["direct", "proxied"])
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 150, "the answer cannot be used"),
+        (b"HTTP/1.1 503 No\r\nX: " + b"y" * 70_000 + b"\r\n", "the answer cannot be used"),
+        (b"HTTP/1.1 200 " + b"y" * 70_000 + b"\r\n", "the answer cannot be used"),
+        (b"HTTP/1.1 103 X\r\n" + b"X: y\r\n" * 150 + b"\r\nHTTP/1.1 200 OK\r\n", "the answer cannot be used"),
+        (b"HTTP/2.0 200 OK\r\n", "speaks no HTTP/1.1"),
+        (b"SSH-2.0-OpenSSH\r\n", "speaks no HTTP/1.1"),
+    ],
+    ids=["headers", "header", "status", "interim", "version", "ssh"],
+)
+def test_a_head_that_cannot_be_read_is_told(head, told, is_proxied):
+    """It is not called a missing connection, and the next answer counts."""
+    with Server(head + _LENGTH) as server:
+        url, where = server.url, {}
+        if is_proxied:
+            url, where = "http://collector.invalid/x", {"proxy": f"http://127.0.0.1:{server.port}"}
+        with sink_for(url, **where) as sink:
+            first, second = sink.send(KEY, BODY), sink.send(KEY, BODY)
+    assert isinstance(first, Retry)
+    assert told in first.reason
+    assert second == Delivered()
+
+
+def test_a_connection_that_ends_without_an_answer_is_told(collector):
+    collector.answer_with(Answer(manner="close"))
+    outcome = send(collector.url)
+    assert isinstance(outcome, Retry)
+    assert outcome.reason.startswith("no connection to the collector: it ended before an answer came")

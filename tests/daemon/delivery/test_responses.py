@@ -120,3 +120,43 @@ def test_the_reason_for_a_certificate_at_any_depth(code, text):
     hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))
     assert text in reason_for(requests.exceptions.SSLError(hidden))
     assert SECRET not in reason_for(requests.exceptions.SSLError(hidden))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("WRONG_VERSION_NUMBER", "speaks no TLS"),
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "no version of TLS in common"),
+        ("DH_KEY_TOO_SMALL", "OpenSSL says DH_KEY_TOO_SMALL"),
+        (f"{SECRET}: no", "no version that we support"),
+    ],
+)
+def test_the_reason_of_a_handshake_that_failed(name, text):
+    error = ssl.SSLError(1, SECRET)
+    error.reason = name
+    assert reason_for(error).startswith("TLS failed: ")
+    assert text in reason_for(error)
+    assert SECRET not in reason_for(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_told"), [(66, True), (89, True), (-2147408896, False), (0x800B0109, False)]
+)
+def test_the_text_of_openssl_for_a_certificate(code, is_told):
+    """The package truststore shows codes of the system instead, whose texts may hold names."""
+    error = ssl.SSLCertVerificationError(1, SECRET)
+    error.verify_code, error.verify_message = code, "CA cert does not include key usage extension"
+    assert ("key usage" in reason_for(error)) is is_told
+    assert f"verify code {code}" in reason_for(error)
+
+
+def test_an_unknown_authority_has_the_remedy_that_helps():
+    """The system's store is not asked where a bundle is exclusive, and a date has nothing to do with it."""
+    error = ssl.SSLCertVerificationError(1, SECRET)
+    for error.verify_code in (18, 20):
+        assert "set ca_bundle" in reason_for(error)
+        told = reason_for(error, "CURL_CA_BUNDLE")
+        assert "only the certificates that CURL_CA_BUNDLE names are trusted" in told
+        assert "set ca_bundle" not in told
+    error.verify_code = 10
+    assert reason_for(error, "CURL_CA_BUNDLE") == reason_for(error)
