@@ -6,6 +6,7 @@ that are not known here are kept. A content is unpacked up to a limit.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -175,7 +176,8 @@ def canonical(source: str) -> str:
 
 def rows(body: Mapping[str, Any]) -> list[tuple[bytes, int]]:
     """Cluster and date of each event in a decoded body, in the order of ``codec.events``."""
-    return [(cluster_id(mark.cluster), mark.at_us) for mark in codec.marks(body)]
+    id_of = functools.cache(cluster_id)  # many events have few clusters
+    return [(id_of(mark.cluster), mark.at_us) for mark in codec.marks(body)]
 
 
 def reduced(body: Mapping[str, Any], kept: list[int]) -> bytes:
@@ -298,9 +300,10 @@ def _profile(context: Mapping[str, Any]) -> Profile:
 
 
 def _spans(body: Mapping[str, Any]) -> Iterator[Span]:
+    id_of = functools.cache(cluster_id)
     found: dict[bytes, list[int]] = {}
     for mark in codec.marks(body):
-        span = found.setdefault(cluster_id(mark.cluster), [mark.at_us, mark.at_us, 0, 0])
+        span = found.setdefault(id_of(mark.cluster), [mark.at_us, mark.at_us, 0, 0])
         span[1] = mark.at_us  # the rows are in order of time
         span[2] += 1
         span[3] += mark.failed

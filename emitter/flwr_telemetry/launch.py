@@ -91,7 +91,8 @@ def _sidecar(home: Home, host: HostPaths, environ: Mapping[str, str]) -> Any:
     spawn, _, start_errors = _for_a_start()
     try:
         return spawn.sidecar(home, environ)
-    except Exception as error:  # a program may have replaced any part of what this asks
+    except (StartError, ImportError, AttributeError, TypeError, ValueError, OSError) as error:
+        # A program may have replaced or removed what this asks, such as `sys.executable`.
         reason = str(error) if isinstance(error, StartError) else f"{type(error).__name__}: {error}"
         start_errors.refuse(host, reason)
         raise StartError(reason) from error

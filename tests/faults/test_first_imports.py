@@ -56,7 +56,7 @@ print("spooled")
 CODES = {"signal": SIGNAL, "signal beside a thread": SIGNAL_BESIDE_A_THREAD, "fork": FORK}
 
 
-@pytest.mark.parametrize("module", "redaction spool installed settings_file source known".split())
+@pytest.mark.parametrize("module", "redaction spool installed settings_file source home_cache".split())
 @pytest.mark.parametrize("name", CODES)
 def test_at_the_moment_of_an_import(home, name, module):
     """A handler does not meet half a module: its event is kept in memory until the import ends.

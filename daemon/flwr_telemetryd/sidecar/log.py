@@ -43,9 +43,8 @@ class _SafeHandler(logging.FileHandler):
             elif self.stream is not None and os.fstat(self.stream.fileno()).st_size >= MAX_LOG_BYTES:
                 self._close()
                 os.replace(self.baseFilename, f"{self.baseFilename}.1")
-        with contextlib.suppress(
-            OSError, TelemetryError
-        ):  # the base class opens the file outside of its `try`
+        # The base class opens the file outside of its `try`.
+        with contextlib.suppress(OSError, TelemetryError):
             super().emit(record)
 
     def _close(self) -> None:
