@@ -38,7 +38,8 @@ def read(path: Path) -> str | None:
     try:
         raw = files.read_bytes(path, _MAX_BYTES, any_owner=True)
     except FileNotFoundError:
-        return None
+        # No event can make the file where a link leads nowhere, for example to a disk that is not mounted.
+        return UNAVAILABLE if os.path.islink(path) else None
     except (OSError, SpoolUnsafeError):
         return UNAVAILABLE
     if not raw:

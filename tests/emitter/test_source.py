@@ -106,3 +106,9 @@ def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
     shutil.rmtree(path.parent)
     assert source.ensure(path) == "unavailable"
     assert not path.parent.exists()
+
+
+def test_a_link_that_leads_nowhere_is_left_alone(path):
+    path.symlink_to(path.with_name("not-mounted"))
+    assert (source.read(path), source.ensure(path)) == ("unavailable", "unavailable")
+    assert os.listdir(path.parent) == ["source"]

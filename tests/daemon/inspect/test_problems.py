@@ -130,3 +130,10 @@ def test_a_sidecar_that_is_stopped(home):
     assert f"kill -CONT {pid}" in _read(home).problems[0]
     os.kill(pid, signal.SIGCONT)
     processes.wait_until(lambda: not _read(home).problems)
+
+
+def test_a_source_that_is_a_link_to_nowhere(home):
+    homes.configure(home)
+    (home / "source").symlink_to(home / "not-mounted")
+    (problem,) = _read(home).problems
+    assert problem == f"{home}/source cannot be read; remove it, and the next event makes a new one"
