@@ -57,8 +57,7 @@ def test_windows_has_each_function_of_the_platform():
             elif isinstance(node, ast.Assign):
                 found |= dict.fromkeys(map(ast.unparse, node.targets))
     functions = {name for name, arguments in names["system"].items() if arguments is not None}
-    # Only the writer of POSIX asks the first; the second finds no such signal on Windows.
-    assert functions - names["windows"].keys() == {"is_opened_with", "deadly_size_bytes"}
+    assert functions - names["windows"].keys() == {"is_opened_with"}  # only the writer of POSIX asks it
     both = functions & names["windows"].keys()
     different = {name for name in both if names["windows"][name] not in (None, names["system"][name])}
     assert different == set()
