@@ -164,12 +164,12 @@ def _exact(value: Any, depth: int, left: list[int]) -> Any:
         return _exact_text(value, left)
     if isinstance(value, (int, float)):
         return _exact_number(value)
-    is_mapping = isinstance(value, Mapping)
-    if not is_mapping and not isinstance(value, (list, tuple)):
+    is_list = isinstance(value, (list, tuple))  # first, because `Mapping` asks in Python
+    if not is_list and not isinstance(value, Mapping):
         raise _refused(f"a value of type {type(value).__name__}")
     if depth <= 0:
         raise _refused(f"nested deeper than {MAX_DEPTH}")
-    if not is_mapping:
+    if is_list:
         return [_exact(item, depth - 1, left) for item in value]
     # Not the `items` of another class, which may build all of them at once.
     items = value.items() if type(value) is dict else ((name, value[name]) for name in value)

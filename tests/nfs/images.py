@@ -47,6 +47,9 @@ def check():
         raise UnavailableError("it takes Linux and root, to make file systems and namespaces")
     if missing := [name for name in ("mmdebstrap", "mkfs.ext4", "unshare") if not shutil.which(name)]:
         raise UnavailableError(f"not installed: {', '.join(missing)} (apt-get install mmdebstrap e2fsprogs)")
+    # Debian's kernel panics at its first process ("ptrace set fp regs failed"): its buffer is too small.
+    if re.search(r"^flags\b.* amx_tile\b", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE):
+        raise UnavailableError("a kernel in user mode cannot keep the AMX registers of this processor")
 
 
 def base(*, samba=False):
