@@ -85,7 +85,7 @@ def test_a_spool_that_is_removed_is_made_again(home, told, what):
 
 
 def test_what_is_refused(home, told):
-    """Whatever is to be made needs consent. A record beyond the cap is dropped and counted."""
+    """Nothing is created without consent. A record beyond the cap is dropped and counted."""
     told.may = False
     with pytest.raises(CreationRefusedError):
         told.append(FRAMES[0])

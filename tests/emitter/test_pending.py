@@ -59,7 +59,7 @@ def test_what_comes_later_is_not_waited_for(home, host):
 
 
 def test_nothing_waits(home, host):
-    """What was delivered between two passes is over."""
+    """The wait is over for events that were delivered between two passes."""
     waiting = Waiting(host)
     host.events.unlink()
     assert waiting.is_over()

@@ -96,7 +96,7 @@ def marks(body: Mapping[str, Any]) -> Iterator[Mark]:
     for row in burst["events"]:
         if is_end and places:
             failed = error_type({**details, **{name: row[place] for name, place in places.items()}}) != ""
-        yield tuple.__new__(Mark, (clusters[row[0]], begin_us + row[1], failed))  # as `named.py` says
+        yield Mark._make((clusters[row[0]], begin_us + row[1], failed))
 
 
 def error_type(details: Mapping[str, Any]) -> str:

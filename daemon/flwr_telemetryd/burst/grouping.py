@@ -10,7 +10,6 @@ This module never accepts a payload that ``record.decode`` refuses. Its memory i
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import math
@@ -71,8 +70,6 @@ class GroupKey(NamedTuple):
         """The context that the events share."""
         return msgpack.unpackb(self.packed_context)  # type: ignore[no-any-return]
 
-
-_group_key = functools.partial(tuple.__new__, GroupKey)  # one is made for each event with details of its own
 
 Values = str
 """The values of an event's details in JSON, a line each. Equal texts mean equal msgpack bytes."""
@@ -159,4 +156,4 @@ class RecordGrouper:
 
 def _row(event_type: str, details: dict[str, Any], packed_context: bytes) -> tuple[GroupKey, Values]:
     texts = [_TEXT_OF.get(type(value), dumps)(value) for value in details.values()]
-    return _group_key((event_type, tuple(details), packed_context)), "\n".join([*texts, ""])
+    return GroupKey._make((event_type, tuple(details), packed_context)), "\n".join([*texts, ""])

@@ -22,7 +22,7 @@ _SCHEMES = frozenset({"http", "https"})
 _SOCKS = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
 
 # A name or an address, then a length of prefix and a port; or an IPv6 address that has no brackets.
-_ENTRY = (  # compiled when it is used, because most sidecars use it never
+_ENTRY = (  # compiled when it is used, because most sidecars never use it
     r"(?P<host>\[[^\]]*\]|[^:/]*)(?P<prefix>/\d+)?(?::(?P<port>\d+))?|(?P<bare>[^/]*)(?P<bare_prefix>/\d+)?"
 )
 

@@ -92,7 +92,7 @@ def reason_for(error: BaseException, only_trusted: str = "") -> str:
 
 
 def _further(cause: BaseException) -> str:
-    """What one of the causes of an exception tells; empty if it is nothing of use."""
+    """The reason that one cause of an exception gives; empty if it gives none."""
     if isinstance(cause, ssl.SSLError):
         name = getattr(cause, "reason", None) or ""
         is_fixed = _NAME_OF_OPENSSL.fullmatch(name) is not None

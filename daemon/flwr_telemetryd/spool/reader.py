@@ -8,7 +8,6 @@ This module never opens a file.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -46,9 +45,6 @@ class Damage(NamedTuple):
         return len(self.data)
 
 
-_made = functools.partial(tuple.__new__, Record)  # made for each event, so not by the common constructor
-
-
 def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
     """The records and the damage in a segment, in order, in bounded memory.
 
@@ -77,7 +73,8 @@ def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[R
             if start < end <= len(buffer) and buffer[start : start + 1] in _MAPS:
                 try:
                     payload = buffer[start:end]
-                    found = _made((decode(payload), end - position)) if crc32(payload) == checksum else None
+                    values = (decode(payload), end - position) if crc32(payload) == checksum else None
+                    found: Record[T] | None = Record._make(values) if values else None
                 except record.NotAnEventError:
                     found = None
                 if found:

@@ -35,7 +35,7 @@ def test_no_quotes_without_need():
     assert "FLWR_HOME" not in text
     assert "--once" in unit.render(unit.shipped(ONCE), _needs())
     (stop_s,) = re.findall("^TimeoutStopSec=(.*)$", text, re.MULTILINE)
-    assert int(stop_s) > DRAIN_S + 2  # a look-up of a name may take 2 s
+    assert int(stop_s) > DRAIN_S + 2  # looking up a name may take 2 s
 
 
 @pytest.mark.parametrize("path", ["/a\nExecStart=/bin/evil", "/a\t", "/a\udcff"])
