@@ -16,14 +16,12 @@ from uuid import UUID, uuid4
 from flwr.supercore.telemetry import EventType, event
 
 PROGRAM = f"""
-import time
-start = time.perf_counter()
+import sys
 from {EventType.__module__} import EventType, event
-loaded = time.perf_counter()
-event(EventType.PING)
-print(loaded - start, time.perf_counter() - loaded)
+waits = ("socket.connect", "socket.getaddrinfo", "time.sleep")
+sys.addaudithook(lambda name, args: name in waits and print(name, args, flush=True))
+event(EventType.PING).exception()
 """
-TRIES = 10
 
 
 class NewerEventType(str, Enum):  # noqa: UP042
@@ -85,18 +83,10 @@ class TelemetryTest(unittest.TestCase):
         self.assertIn(event_type.value.encode(), self.recorded())
 
     def test_not_blocking(self) -> None:
-        """The first event of a process takes less than 5 ms.
+        """The first event of a process waits neither for a network nor for time to pass."""
+        output = subprocess.check_output([sys.executable, "-c", PROGRAM], text=True)
 
-        A request over a network takes longer. A busy machine may hold up any process,
-        so one try of some is enough. On a slow one the limit grows with the time that
-        it takes to load Flower.
-        """
-        for _ in range(TRIES):
-            output = subprocess.check_output([sys.executable, "-c", PROGRAM])
-            loading, duration = map(float, output.split())
-            if duration < max(0.005, loading / 100):
-                return
-        self.fail(f"The last one took {duration:.4f} s.")
+        self.assertEqual(output, "")
 
     def test_no_thread(self) -> None:
         """No thread is left that the end of a process would have to wait for."""

@@ -64,13 +64,21 @@ def test_the_dependency_is_one_line_that_admits_this_version(changed):
 
 @pytest.mark.heavy
 def test_the_tests_for_flowers_repository_pass(changed, tmp_path):
-    """As a file of that name beside the module; so does the one of the time, alone."""
+    """As a file of that name beside the module."""
     (tmp_path / "telemetry_test.py").write_bytes(embed.OWN_TESTS.read_bytes())
-    for words in (["-v", "telemetry_test"], ["telemetry_test.TelemetryTest.test_not_blocking"]):
-        # What is installed is compiled, so this checkout has to be, too.
-        env = {"PYTHONPATH": f"{tmp_path}:{changed}", "PYTHONDONTWRITEBYTECODE": None}
-        done = processes.run(tmp_path, ["-m", "unittest", *words], env)
-        assert done.returncode == 0, done.stderr
+    env = {"PYTHONPATH": f"{tmp_path}:{changed}"}
+    done = processes.run(tmp_path, ["-m", "unittest", "-v", "telemetry_test"], env)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.heavy
+def test_the_test_of_waiting_fails_with_flowers_own_sender(tmp_path):
+    (tmp_path / "telemetry_test.py").write_bytes(embed.OWN_TESTS.read_bytes())
+    with sides.side(tmp_path) as theirs:
+        theirs.changes["PYTHONPATH"] = f"{sides.TRAP}:{tmp_path}"
+        status, printed = theirs.run("-m", "unittest", "telemetry_test.TelemetryTest.test_not_blocking")
+        assert status == 1
+        assert "socket.connect" in printed
 
 
 # A structure that has changed
